@@ -25,6 +25,8 @@ from core.jobs.browse_protocol import (
     CleanedDocument,
     DocumentNames,
     DocumentPage,
+    DocumentRequest,
+    DocumentResponse,
     EndSearch,
     FindChanged,
     FindText,
@@ -33,8 +35,6 @@ from core.jobs.browse_protocol import (
     Position,
     Question,
     ReadDocument,
-    Request,
-    Response,
     SearchProgress,
     Side,
     Superseded,
@@ -194,7 +194,7 @@ class _Progress:
 class _Process:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._questions: queue.Queue[Request] = queue.Queue()
+        self._questions: queue.Queue[DocumentRequest] = queue.Queue()
 
     def read(self, lines: BinaryIO) -> None:
         """Queue the questions, and exit with the client. Runs in a thread beside `run`."""
@@ -210,7 +210,7 @@ class _Process:
                 return
             self._answer(request)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: DocumentRequest) -> None:
         try:
             for answer in answers(request.question):
                 if not self._questions.empty():
@@ -224,8 +224,8 @@ class _Process:
             _reader.cache_clear()
             self._send(request, failed(as_llmtui_error(error, getattr(request.question, "artifact", ""))))
 
-    def _send(self, request: Request, answer: Answer) -> None:
-        self._out.write(encode_line(Response(request.id, answer)) + b"\n")
+    def _send(self, request: DocumentRequest, answer: Answer) -> None:
+        self._out.write(encode_line(DocumentResponse(request.id, answer)) + b"\n")
         self._out.flush()
 
 

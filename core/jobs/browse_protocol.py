@@ -141,20 +141,20 @@ class Superseded(Struct, frozen=True, kw_only=True, tag=True):
 Answer = DocumentPage | DocumentNames | CleanedDocument | SearchProgress | NotFound | Superseded | Failed
 
 
-class Request(Struct, frozen=True):
+class DocumentRequest(Struct, frozen=True):
     """A line to the process."""
 
     id: int
     question: Question
 
 
-class Response(Struct, frozen=True):
+class DocumentResponse(Struct, frozen=True):
     """A line from the process."""
 
     id: int
     answer: Answer
 
 
-decode_question = msgspec.json.Decoder(Request).decode
-decode_answer = msgspec.json.Decoder(Response).decode
+decode_question = msgspec.json.Decoder(DocumentRequest).decode
+decode_answer = msgspec.json.Decoder(DocumentResponse).decode
 encode_line = encode

@@ -36,7 +36,7 @@ class NotQueuedError(UsageError):
     doing = "change the queue"
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class QueueEntry(Struct, frozen=True, kw_only=True):
     """A run that waits."""
 
     run_id: str
@@ -78,10 +78,10 @@ def wait_for_devices(run: Run) -> Devices | None:
     try:
         own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
-            entry = _read(own) or Entry(run_id=run.id, order=time.time(), devices=names, count=count)
+            entry = _read(own) or QueueEntry(run_id=run.id, order=time.time(), devices=names, count=count)
             if not own.exists():
                 write_atomic(own, msgspec.json.encode(entry), durable=False)
-            if not _is_behind_another(run, entry):
+            if not _waits_for_another(run, entry):
                 devices = _acquire(directory, entry)
                 if devices:
                     return devices
@@ -111,7 +111,7 @@ def _usable_devices(run: Run) -> tuple[tuple[str, ...], int]:
     return tuple(gpus), max(1, min(run.processes, len(gpus)))
 
 
-def _acquire(directory: Path, entry: Entry) -> Devices | None:
+def _acquire(directory: Path, entry: QueueEntry) -> Devices | None:
     """Take as many devices as `entry` needs; None if too few are free."""
     locks: list[Lock] = []
     names: list[str] = []
@@ -141,7 +141,7 @@ def _trains(directory: Path, run_id: str) -> bool:
     return holder(directory.parent / "runs" / run_id / "writer.lock") is not None
 
 
-def _is_behind_another(run: Run, entry: Entry) -> bool:
+def _waits_for_another(run: Run, entry: QueueEntry) -> bool:
     """Whether an earlier run waits for one of the same devices."""
     others = waiting(run.path.parent, but=run.id)
     return any(
@@ -153,7 +153,7 @@ def _is_behind_another(run: Run, entry: Entry) -> bool:
 # -- reading and changing the queue ---------------------------------------------------------------------------------
 
 
-def waiting(runs: Path, *, but: str = "") -> list[Entry]:
+def waiting(runs: Path, *, but: str = "") -> list[QueueEntry]:
     """The runs that wait, first one first.
 
     runs: the directory of all runs. but: a run that is left out; a supervisor names its own, whose lock it would lose.
@@ -161,7 +161,7 @@ def waiting(runs: Path, *, but: str = "") -> list[Entry]:
     return sorted(_entries(runs, but), key=lambda entry: (entry.order, entry.run_id))
 
 
-def _entries(runs: Path, but: str) -> Iterator[Entry]:
+def _entries(runs: Path, but: str) -> Iterator[QueueEntry]:
     for path in queue_entry(runs / "-").parent.glob("[!.]*"):
         if path.name == but:
             continue
@@ -191,7 +191,7 @@ def begins_to_wait(run: Run) -> bool:
         if run.id in using.values():
             return False
         entry = _read(queue_entry(run.path))
-        waits = entry and (len(set(entry.devices) - set(using)) < entry.count or _is_behind_another(run, entry))
+        waits = entry and (len(set(entry.devices) - set(using)) < entry.count or _waits_for_another(run, entry))
         # a device that was just taken still has the id of the run before
         if entry and waits and not _has_taken_one(run, entry):
             return True
@@ -199,7 +199,7 @@ def begins_to_wait(run: Run) -> bool:
     return False
 
 
-def _has_taken_one(run: Run, entry: Entry) -> bool:
+def _has_taken_one(run: Run, entry: QueueEntry) -> bool:
     """Whether the supervisor of `run` holds the lock of one of its devices."""
     directory, supervisor = queue_entry(run.path).parent.parent, run.supervisor()
     return supervisor is not None and supervisor in (holder(_device_lock(directory, name)) for name in entry.devices)
@@ -233,9 +233,9 @@ def request_start(run: Run) -> None:
     write_atomic(run.control / "start", b"", durable=False)
 
 
-def _read(path: Path) -> Entry | None:
+def _read(path: Path) -> QueueEntry | None:
     with contextlib.suppress(OSError, ParseError):
-        return parse_json(path.read_bytes(), Entry)
+        return parse_json(path.read_bytes(), QueueEntry)
     return None
 
 

@@ -87,10 +87,10 @@ class MessageWithdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
     at: float = msgspec.field(default_factory=time.time)
 
 
-Entry = ConversationStart | ChatMessage | MessageWithdrawn | ComparedAnswer
+TranscriptEntry = ConversationStart | ChatMessage | MessageWithdrawn | ComparedAnswer
 
 _encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+_decoder: msgspec.json.Decoder[TranscriptEntry] = msgspec.json.Decoder(TranscriptEntry)
 
 
 class Conversation(NamedTuple):
@@ -134,7 +134,7 @@ class Transcripts:
         """The session of that conversation; empty if it has none."""
         return conversations(self._file(checkpoint))[-1].start.session
 
-    def add(self, checkpoint: str, *entries: Entry) -> None:
+    def add(self, checkpoint: str, *entries: TranscriptEntry) -> None:
         """Append `entries` to the transcript of `checkpoint`."""
         if not self.kept:
             return

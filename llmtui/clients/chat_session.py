@@ -17,8 +17,8 @@ from core.runs.transcript import (
     ChatMessage,
     ComparedAnswer,
     ConversationStart,
-    Entry,
     MessageWithdrawn,
+    TranscriptEntry,
     Transcripts,
     new_session,
     newest_messages,
@@ -147,7 +147,7 @@ class ChatSession:
         self.messages.pop()
         self._write(MessageWithdrawn())
 
-    def _write(self, *entries: Entry) -> None:
+    def _write(self, *entries: TranscriptEntry) -> None:
         self.transcripts.add(self.checkpoint, *entries)
 
 

@@ -11,10 +11,10 @@ from core.errors import LlmtuiError
 from core.jobs.browse_protocol import (
     MAX_LINE_BYTES,
     Answer,
+    DocumentRequest,
+    DocumentResponse,
     EndSearch,
     Question,
-    Request,
-    Response,
     SearchProgress,
     Superseded,
     decode_answer,
@@ -50,7 +50,7 @@ class DocumentClient:
 
         Raises DocumentProcessError, and the error that the process reports.
         """
-        request = Request(next(self._ids), question)
+        request = DocumentRequest(next(self._ids), question)
         sent_to = self._running()
         if sent_to is not None:  # before it is our turn: this ends a search
             _send(sent_to, request)
@@ -76,7 +76,7 @@ class DocumentClient:
         """End the search that is being answered, if any: its `ask` returns None."""
         process = self._running()
         if process is not None and self._turn.locked():
-            _send(process, Request(next(self._ids), EndSearch()))
+            _send(process, DocumentRequest(next(self._ids), EndSearch()))
 
     async def close(self) -> None:
         """End the process. It also exits by itself when this process does, because its input closes."""
@@ -111,7 +111,7 @@ class DocumentClient:
             raise DocumentProcessError(f"no process can be started ({error.strerror})") from None
         return self._process
 
-    async def _read(self, process: asyncio.subprocess.Process) -> Response:
+    async def _read(self, process: asyncio.subprocess.Process) -> DocumentResponse:
         assert process.stdout is not None
         log = str(self._workspace.state / LOG_NAME)
         try:
@@ -125,7 +125,7 @@ class DocumentClient:
         raise DocumentProcessError(reason, where=log, todo="try again; it will be started again")
 
 
-def _send(process: asyncio.subprocess.Process, request: Request) -> None:
+def _send(process: asyncio.subprocess.Process, request: DocumentRequest) -> None:
     """Write without waiting."""
     assert process.stdin is not None
     with contextlib.suppress(OSError, RuntimeError):

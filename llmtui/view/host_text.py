@@ -14,7 +14,7 @@ CLOCK_TOLERANCE = 5.0
 HEADINGS = ("host", "connection", "runs", "processor", "memory free", "GPUs", "disk free")
 
 
-class HostFacts(NamedTuple):
+class HostStatus(NamedTuple):
     """A host and its connection at one moment."""
 
     host: MirroredHost
@@ -27,15 +27,15 @@ class HostFacts(NamedTuple):
         return self.mirrored and self.connection.connected
 
 
-def host_facts(host: MirroredHost) -> HostFacts:
+def host_status(host: MirroredHost) -> HostStatus:
     """What is known of a host now; reads files."""
-    return HostFacts(host, host.is_mirrored, host.connection())
+    return HostStatus(host, host.is_mirrored, host.connection())
 
 
-def connection_text(facts: HostFacts) -> str:
+def connection_text(status: HostStatus) -> str:
     """Whether the host is connected, or why not; sanitised."""
-    connection = facts.connection
-    if not facts.mirrored:
+    connection = status.connection
+    if not status.mirrored:
         return "not connected"
     since = f"since {units.clock(connection.since)}" if connection.since else ""
     if connection.connected:
@@ -44,16 +44,16 @@ def connection_text(facts: HostFacts) -> str:
     return f"no connection {since}: {why}" if why else "connecting"
 
 
-def host_row(facts: HostFacts) -> tuple[str, ...]:
+def host_row(status: HostStatus) -> tuple[str, ...]:
     """The cells of a host under `HEADINGS`."""
-    reading = facts.connection.reading if facts.is_connected else None
-    start = facts.host.name, connection_text(facts)
+    reading = status.connection.reading if status.is_connected else None
+    start = status.host.name, connection_text(status)
     if reading is None:
         return (*start, "", "", "", "", "")
     gpus = [f"{100 * gpu.utilisation:.0f} %, {units.size(gpu.memory_total - gpu.memory)} free" for gpu in reading.gpus]
     return (
         *start,
-        f"{facts.connection.active} active",
+        f"{status.connection.active} active",
         f"{100 * reading.cpu:.0f} % of {reading.cores} cores",
         f"{units.size(reading.ram_total - reading.ram)} of {units.size(reading.ram_total)}",
         "; ".join(gpus) or "none",
@@ -61,28 +61,28 @@ def host_row(facts: HostFacts) -> tuple[str, ...]:
     )
 
 
-def load_text(facts: HostFacts) -> str:
+def load_text(status: HostStatus) -> str:
     """The load of a connected host on one line; empty for others."""
-    if not facts.is_connected or facts.connection.reading is None:
+    if not status.is_connected or status.connection.reading is None:
         return ""
-    named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
+    named = zip(HEADINGS[2:], host_row(status)[2:], strict=True)
     return " · ".join(value if heading == "runs" else f"{heading} {value}" for heading, value in named)
 
 
-def host_lines(facts: HostFacts) -> list[str]:
+def host_lines(status: HostStatus) -> list[str]:
     """All that is known about a host, a line each; sanitised."""
-    host, connection = facts.host, facts.connection
+    host, connection = status.host, status.connection
     lines = [
         f"{host.name}: {shown(host.file.address, 200)}, command {shown(host.file.command, 200)}",
-        connection_text(facts),
+        connection_text(status),
     ]
     if connection.machine:
         lines.append(f"{shown(connection.machine, 200)}; llmtui {shown(connection.version, 40)}")
     if abs(connection.clock) > CLOCK_TOLERANCE:
         side = "ahead of" if connection.clock > 0 else "behind"
         lines.append(f"its clock is {units.duration(abs(connection.clock))} {side} this one: times of its runs are its")
-    if facts.is_connected and connection.reading:
-        named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
+    if status.is_connected and connection.reading:
+        named = zip(HEADINGS[2:], host_row(status)[2:], strict=True)
         lines += [f"{heading}: {value}" for heading, value in named]
     lines.append(f"its log: {host.log}; a command there: {shown(host.shell_command('ls'), 300)}")
     return lines

@@ -21,7 +21,7 @@ from core.runs.control import request_stop
 from core.runs.directory import Run, RunState, queue_entry
 from core.runs.launch import start
 from core.runs.leftovers import remove_leftovers
-from core.runs.queue import Devices, Entry, NotQueuedError, begins_to_wait, move, occupants, request_start, waiting
+from core.runs.queue import Devices, NotQueuedError, QueueEntry, begins_to_wait, move, occupants, request_start, waiting
 from core.storage.workspace import Workspace
 from llmtui.cli.run_output import print_started
 from tests.conftest import wait_for_state
@@ -78,7 +78,7 @@ def test_a_run_that_has_just_taken_its_device_is_not_said_to_wait_for_the_one_be
 ) -> None:
     monkeypatch.setattr(queue, "DECISION_SECONDS", 0.05)
     run = Run.create(workspace, tiny())
-    entry = Entry(run_id=run.id, order=1.0, devices=("cpu",))
+    entry = QueueEntry(run_id=run.id, order=1.0, devices=("cpu",))
     with holding(workspace, run.path / "supervisor.lock"):
         queue_entry(run.path).parent.mkdir()
         queue_entry(run.path).write_bytes(msgspec.json.encode(entry))
@@ -176,7 +176,7 @@ def test_only_runs_that_compete_for_a_device_wait_for_each_other(workspace: Work
     run = Run.create(workspace.prepare(), tiny())
     entry = queue_entry(run.path)
     entry.parent.mkdir(parents=True)
-    entry.write_bytes(msgspec.json.encode(Entry(run_id=run.id, order=1.0, devices=("0", "1"))))
+    entry.write_bytes(msgspec.json.encode(QueueEntry(run_id=run.id, order=1.0, devices=("0", "1"))))
     entry.with_name("damaged").write_text("{")
     assert waiting(workspace.runs) == []
 

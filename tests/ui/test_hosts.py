@@ -16,7 +16,7 @@ from core.runs.remote_state import RemoteCheckpoint, RemoteState, write_remote_s
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.prompt import PromptInput
-from llmtui.view.host_text import host_facts, host_lines, host_row
+from llmtui.view.host_text import host_lines, host_row, host_status
 from tests.ui.chatting import FAKE_INFERENCE_PROCESS, ask
 from tests.ui.fake_runs import FakeWorker, hold, make_run, metric, reading, write_launch
 from tests.ui.pilot import screen_text, until
@@ -45,18 +45,18 @@ def mirrored_run(workspace: Workspace, host: str) -> Run:
 
 
 def test_a_host_says_how_it_is(host: MirroredHost) -> None:
-    assert host_row(host_facts(host))[1] == "not connected"
+    assert host_row(host_status(host))[1] == "not connected"
     host.write_connection(connected())
-    assert host_row(host_facts(host))[1] == "not connected", "the process that wrote it is gone"
+    assert host_row(host_status(host))[1] == "not connected", "the process that wrote it is gone"
     host.write_connection(msgspec.structs.replace(connected(), clock=-90.0))
     with hold(host.lock):
-        row = host_row(host_facts(host))
-        lines = host_lines(host_facts(host))
+        row = host_row(host_status(host))
+        lines = host_lines(host_status(host))
     assert row[2] == "2 active"
     assert "its clock is 1m30s behind this one: times of its runs are its" in lines
     host.write_connection(Connection(why=WHY))
     with hold(host.lock):
-        assert "\x1b" not in host_row(host_facts(host))[1]
+        assert "\x1b" not in host_row(host_status(host))[1]
 
 
 async def test_runs_of_other_machines_on_the_screens(workspace: Workspace, host: MirroredHost) -> None:

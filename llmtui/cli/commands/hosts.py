@@ -20,7 +20,7 @@ from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import NAME, complete_run
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.clients.remote_inference import GREETING
-from llmtui.view.host_text import HEADINGS, HostFacts, host_facts, host_lines, host_row
+from llmtui.view.host_text import HEADINGS, HostStatus, host_lines, host_row, host_status
 
 PATIENCE = 60.0
 """Seconds to wait for a connection."""
@@ -40,27 +40,27 @@ def hosts(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    known = [host_facts(host) for host in all_hosts(Workspace())]
+    known = [host_status(host) for host in all_hosts(Workspace())]
     if as_json:
-        print_json([_record(facts) for facts in known])
+        print_json([_record(status) for status in known])
     elif known:
         print_table([HEADINGS, *map(host_row, known)])
     else:
         print_message("there are no hosts; llmtui hosts add ADDRESS adds one")
 
 
-def _record(facts: HostFacts) -> dict[str, object]:
-    host, connection = facts.host, facts.connection
+def _record(status: HostStatus) -> dict[str, object]:
+    host, connection = status.host, status.connection
     return {
         "name": host.name,
         "address": host.file.address,
-        "connected": facts.is_connected,
+        "connected": status.is_connected,
         "since": connection.since,
         "why": connection.why,
         "machine": connection.machine,
         "version": connection.version,
         "active": connection.active,
-        "reading": connection.reading if facts.is_connected else None,
+        "reading": connection.reading if status.is_connected else None,
     }
 
 
@@ -97,7 +97,7 @@ def _connect(host: MirroredHost, workspace: Workspace) -> int:
     while time.monotonic() < deadline and host.is_mirrored:
         connection = host.connection()
         if connection.reading is not None:
-            print_message("\n".join(host_lines(host_facts(host))))
+            print_message("\n".join(host_lines(host_status(host))))
             return 0
         if not connection.connected and connection.why not in ("", "connecting"):
             break
@@ -126,7 +126,7 @@ def disconnect_host(name: str) -> int:
 @host_argument
 def show_host(name: str) -> None:
     """Show the connection to HOST, its load, and where the log of the connection is."""
-    for line in host_lines(host_facts(MirroredHost.find(Workspace(), name))):
+    for line in host_lines(host_status(MirroredHost.find(Workspace(), name))):
         print_output(line)
 
 

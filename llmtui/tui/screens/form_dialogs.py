@@ -50,7 +50,7 @@ class DocumentsPane(ScrollPane):
         return lines
 
 
-class Documents(Dialog[None]):
+class DocumentsDialog(Dialog[None]):
     """The first documents of a source, read and cleaned by a child process that ends with the dialog."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,p", "close")]

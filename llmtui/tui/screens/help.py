@@ -24,7 +24,7 @@ _KEY_WIDTH = 10
 """Cells for an action's keys."""
 
 
-class Entry(NamedTuple):
+class HelpEntry(NamedTuple):
     """What some keys do."""
 
     keys: str
@@ -42,7 +42,7 @@ class Section(NamedTuple):
     """Entries below a title."""
 
     title: str
-    entries: list[Entry]
+    entries: list[HelpEntry]
     text: str = ""
 
 
@@ -50,21 +50,21 @@ def sections(scope: Scope, keymap: Mapping[str, str], pane: Widget | None) -> It
     """The help where `pane` has the focus on the screen `scope`: what is nearest first, nothing twice."""
     if isinstance(pane, Pane) and pane.HELP:
         title = "".join(text for text, _ in pane.heading(60)[:1]).strip() or "This pane"
-        yield Section(f"{title}: where the focus is", [Entry(*entry) for entry in pane.KEYS], pane.HELP)
+        yield Section(f"{title}: where the focus is", [HelpEntry(*entry) for entry in pane.KEYS], pane.HELP)
     own = [action for action in ACTIONS if scope in action.scopes]
     everywhere = [action for action in ACTIONS if "app" in action.scopes and action not in own]
     for group, actions in grouped(own).items():
         yield Section(f"{group}, on this screen", _entries(actions, keymap, ""))
     for group, actions in grouped(everywhere).items():
         yield Section(group, _entries(actions, keymap, ""))
-    yield Section("Moving", [Entry(keys, what) for keys, what in NAVIGATION])
+    yield Section("Moving", [HelpEntry(keys, what) for keys, what in NAVIGATION])
     for group, actions in grouped(action for action in ACTIONS if action not in (*own, *everywhere)).items():
         yield Section(f"{group}, on other screens", _entries(actions, keymap, "elsewhere"))
 
 
-def _entries(actions: Iterable[Action], keymap: Mapping[str, str], elsewhere: str) -> list[Entry]:
+def _entries(actions: Iterable[Action], keymap: Mapping[str, str], elsewhere: str) -> list[HelpEntry]:
     return [
-        Entry(
+        HelpEntry(
             " ".join(key_name(key) for key in keys_of(action, keymap)),
             action.description,
             ", ".join(action.scopes) if elsewhere else "",
@@ -98,7 +98,7 @@ class HelpText(ScrollPane):
         return lines or [[(f"No key does anything about {self.search!r}.", "dim")]]
 
 
-def _entry_lines(entry: Entry, width: int) -> list[Line]:
+def _entry_lines(entry: HelpEntry, width: int) -> list[Line]:
     spans: Line = [(entry.text, ""), (f"  {entry.where}" if entry.where else "", "dim")]
     if cell_len(entry.keys) > 2 * _KEY_WIDTH:
         above: list[Line] = [[(part, "key")] for part in wrap(entry.keys, width)]

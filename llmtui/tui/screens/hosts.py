@@ -15,7 +15,7 @@ from core.remote.hosts import all_hosts
 from core.storage.workspace import Workspace
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.widgets.pane import ScrollPane
-from llmtui.view.host_text import HostFacts, connection_text, host_facts, load_text
+from llmtui.view.host_text import HostStatus, connection_text, host_status, load_text
 from llmtui.view.lines import Line, hanging
 
 EVERY = 1.0
@@ -31,14 +31,14 @@ class HostLines(ScrollPane):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hosts: Sequence[HostFacts] | None = None
+        self.hosts: Sequence[HostStatus] | None = None
 
     def content(self, width: int) -> list[Line]:
         if self.hosts is None:
             return [[("reading …", "dim")]]
         lines: list[Line] = []
-        for facts in self.hosts:
-            lines += [[], *_host_lines(facts, width)] if lines else _host_lines(facts, width)
+        for status in self.hosts:
+            lines += [[], *_host_lines(status, width)] if lines else _host_lines(status, width)
         if not lines:
             return [
                 [("There are no other machines yet.", "")],
@@ -77,20 +77,20 @@ class Hosts(Dialog[None]):
 
     async def _read(self) -> None:
         lines = self.query_one(HostLines)
-        lines.hosts = await asyncio.to_thread(lambda: [host_facts(host) for host in all_hosts(self._workspace)])
+        lines.hosts = await asyncio.to_thread(lambda: [host_status(host) for host in all_hosts(self._workspace)])
         lines.fit()
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
-def _host_lines(facts: HostFacts, width: int) -> list[Line]:
+def _host_lines(status: HostStatus, width: int) -> list[Line]:
     """A host in a few lines of at most `width` cells."""
-    role = "good" if facts.is_connected else "warn" if facts.mirrored else "dim"
-    name = facts.host.name
-    lines = hanging([(connection_text(facts), role)], (f"{name}  ", "bold"), width)
-    if load := load_text(facts):
+    role = "good" if status.is_connected else "warn" if status.mirrored else "dim"
+    name = status.host.name
+    lines = hanging([(connection_text(status), role)], (f"{name}  ", "bold"), width)
+    if load := load_text(status):
         lines += hanging([(load, "")], ("  ", ""), width)
-    if not facts.mirrored:
+    if not status.mirrored:
         lines += hanging([(f"llmtui hosts connect {name}", "dim")], ("  ", ""), width)
     return lines

@@ -33,7 +33,7 @@ from llmtui.view.sanitize import shown
 
 if TYPE_CHECKING:
     from llmtui.tui.recipe_form import RecipeForm
-    from llmtui.tui.screens.form_dialogs import Documents
+    from llmtui.tui.screens.form_dialogs import DocumentsDialog
 
 PAUSE = 0.08
 """Seconds without a key before a form is computed."""
@@ -211,12 +211,12 @@ class NewRun(FieldEditing):
         if problem or recipe is None:
             self._notice(problem_text(problem) if problem else "There is no recipe yet.", "bad")
             return
-        from llmtui.tui.screens.form_dialogs import Documents
+        from llmtui.tui.screens.form_dialogs import DocumentsDialog
 
-        documents = Documents(self.session.workspace, recipe)
+        documents = DocumentsDialog(self.session.workspace, recipe)
         after_consent(self.app, recipe, lambda: self._read(documents), "accept and read")
 
-    def _read(self, documents: Documents) -> None:
+    def _read(self, documents: DocumentsDialog) -> None:
         self.app.push_screen(documents)
 
     def action_form_study(self) -> None:

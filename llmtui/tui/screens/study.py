@@ -19,7 +19,7 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.chart_table import LOSS, ChartEntry
 from llmtui.tui.forecaster import Forecaster
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
-from llmtui.tui.screens.study_curves import CurveSettings, Losses, charted_trials, trial_curves
+from llmtui.tui.screens.study_curves import Losses, TrialCurveSettings, charted_trials, trial_curves
 from llmtui.tui.screens.trial_actions import TrialActions
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.chart import Chart
@@ -154,7 +154,7 @@ class StudyScreen(TrialActions):
     def curves(self, entry: ChartEntry, history: History) -> list[Curve]:
         row = self.highlighted
         number = row.trial.number if row else 0
-        settings = CurveSettings(self._losses, self._smoothing, self._x_kind, number)
+        settings = TrialCurveSettings(self._losses, self._smoothing, self._x_kind, number)
         return trial_curves(entry, self._charted_rows, self._histories, settings)
 
     def redraw(self) -> None:

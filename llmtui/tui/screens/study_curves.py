@@ -20,7 +20,7 @@ MAX_CURVES = 40
 Losses = Literal["training", "validation"]
 
 
-class CurveSettings(NamedTuple):
+class TrialCurveSettings(NamedTuple):
     """What the curves depend on besides the trials."""
 
     losses: Losses
@@ -46,7 +46,7 @@ def charted_trials(rows: Sequence[TrialRow], runs: Mapping[str, RunSnapshot]) ->
 
 
 def trial_curves(
-    entry: ChartEntry, rows: Sequence[TrialRow], histories: Mapping[str, History], settings: CurveSettings
+    entry: ChartEntry, rows: Sequence[TrialRow], histories: Mapping[str, History], settings: TrialCurveSettings
 ) -> list[Curve]:
     """A curve for each of `rows` that has a history, by run id.
 
