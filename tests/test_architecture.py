@@ -87,7 +87,7 @@ def test_the_selected_step_is_in_every_window(shape: Model, height: int, data: s
 
 
 @pytest.mark.parametrize(
-    ("fields", "name", "says", "says_not"),
+    ("fields", "name", "says", "not_in_text"),
     [
         ({"objective": "masked"}, "attn", "bidirectional attention", "mask"),
         ({"n_head": 4, "n_kv_head": 2}, "attn", "2 KV heads", "QKV"),
@@ -104,11 +104,11 @@ def test_the_selected_step_is_in_every_window(shape: Model, height: int, data: s
         ({"dropout": 0.1}, "mlp", "dropout 0.1", ""),
     ],
 )
-def test_each_variant_is_explained(fields: dict[str, Any], name: str, says: str, says_not: str) -> None:
+def test_each_variant_is_explained(fields: dict[str, Any], name: str, says: str, not_in_text: str) -> None:
     own = step(Model(**fields), name)
     everything = " ".join((own.title, *own.details, *own.formula, own.explanation))
     assert says in everything
-    assert not says_not or says_not not in everything
+    assert not not_in_text or not_in_text not in everything
 
 
 def test_every_activation_of_the_schema_is_explained() -> None:

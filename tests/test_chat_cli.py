@@ -44,68 +44,68 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.flush()
 """
 
-Talk = Callable[..., tuple[int, list[str], str]]
+RunChat = Callable[..., tuple[int, list[str], str]]
 
 
 @pytest.fixture
-def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Talk:
+def run_chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunChat:
     """Run `llmtui chat` with an inference process that echoes its prompts; exit code, replies, standard error."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(
         "llmtui.clients.inference_client.python_command", lambda module: [sys.executable, "-P", "-c", ECHO]
     )
 
-    def talk(lines: str, *arguments: str) -> tuple[int, list[str], str]:
+    def run_chat(lines: str, *arguments: str) -> tuple[int, list[str], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
         code = command_line(["chat", *arguments])
         captured = capsys.readouterr()
         return code, captured.out.splitlines(), captured.err
 
-    return talk
+    return run_chat
 
 
 def roles(run: Run, step: int) -> str:
     return " ".join(message.role[0] for message in Transcripts(run.path).conversation(f"step-{step:08d}"))
 
 
-def test_each_line_is_a_message_formatted_by_the_templates(workspace: Workspace, talk: Talk) -> None:
+def test_each_line_is_a_message_formatted_by_the_templates(workspace: Workspace, run_chat: RunChat) -> None:
     run = run_with_checkpoints(workspace, 200, chat=TEMPLATES)
-    code, replies, _ = talk("hi\n\nthere", "--stop", "END")
+    code, replies, _ = run_chat("hi\n\nthere", "--stop", "END")
     assert code == 0
     assert replies[:2] == ["<User: hi", "Bot:|1|"]  # stop strings: the template's and --stop
     assert "".join(replies).endswith("<User: hiBot: <User: hiBot:|1|User:,END>User: thereBot:|1|User:,END>")
     assert roles(run, 200) == "u a u a"
 
 
-def test_without_templates_the_model_continues_all_messages(workspace: Workspace, talk: Talk) -> None:
+def test_without_templates_the_model_continues_all_messages(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    assert talk("once \nupon\n")[1] == ["  <once |1|>", "  <once   <once |1|>upon|1|>"]
+    assert run_chat("once \nupon\n")[1] == ["  <once |1|>", "  <once   <once |1|>upon|1|>"]
 
 
-def test_the_last_conversation_is_continued_and_new_starts_another(workspace: Workspace, talk: Talk) -> None:
+def test_the_last_conversation_is_continued_and_new_starts_another(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    talk("a\n")
-    _, replies, messages = talk("b\n/new\nc\n")
+    run_chat("a\n")
+    _, replies, messages = run_chat("b\n/new\nc\n")
     assert replies == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
     assert "continuing its conversation of 2 messages; /new starts another" in messages
-    assert talk("d\n", "--new")[1] == ["  <d|1|>"]
+    assert run_chat("d\n", "--new")[1] == ["  <d|1|>"]
 
 
 def test_a_newer_checkpoint_continues_the_conversation_and_an_older_keeps_its_own(
-    workspace: Workspace, talk: Talk
+    workspace: Workspace, run_chat: RunChat
 ) -> None:
     run = run_with_checkpoints(workspace, 200)
-    talk("a\n")
+    run_chat("a\n")
     save(run, 400)
-    _, replies, messages = talk("b\n")
+    _, replies, messages = run_chat("b\n")
     assert replies == ["  <a  <a|1|>b|1|>"]
     assert "step-00000400: it continues the conversation with step-00000200, 2 messages" in messages
     assert (roles(run, 200), roles(run, 400)) == ("u a", "u a u a")
-    assert talk("c\n", "--checkpoint", "200")[1] == ["  <a  <a|1|>c|1|>"]
+    assert run_chat("c\n", "--checkpoint", "200")[1] == ["  <a  <a|1|>c|1|>"]
 
 
 def test_a_checkpoint_saved_during_the_chat_replies_from_the_next_message(
-    workspace: Workspace, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run_chat: RunChat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_with_checkpoints(workspace, 200)
 
@@ -117,24 +117,26 @@ def test_a_checkpoint_saved_during_the_chat_replies_from_the_next_message(
             return line
 
     monkeypatch.setattr(io, "StringIO", Slow)
-    _, replies, messages = talk("a\nb\n")
+    _, replies, messages = run_chat("a\nb\n")
     assert replies == ["  <a|1|>", "  <a  <a|1|>b|1|>"]
     assert "training has saved step-00000400, which replies from now on" in messages
     assert roles(run, 400) == "u a u a"
 
 
-def test_slash_commands_set_settings_checkpoints_and_retry(workspace: Workspace, talk: Talk) -> None:
+def test_slash_commands_set_settings_checkpoints_and_retry(workspace: Workspace, run_chat: RunChat) -> None:
     run = run_with_checkpoints(workspace, 200, 400)
     lines = "a\n/retry\n/seed 7\n/retry\n/top_k 3\n/set\n/checkpoint\n/checkpoint 200\nb\n/help\n/quit\nunread\n"
-    code, replies, messages = talk(lines)
+    code, replies, messages = run_chat(lines)
     assert (code, replies) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
     assert "top_k = 3" in messages and "checkpoints: 200, 400" in messages and "/retry " in messages
     assert (roles(run, 400), roles(run, 200)) == ("u a", "u a")
 
 
-def test_errors_are_reported_and_the_chat_continues(workspace: Workspace, talk: Talk) -> None:
+def test_errors_are_reported_and_the_chat_continues(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    code, replies, messages = talk("/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n")
+    code, replies, messages = run_chat(
+        "/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n"
+    )
     assert (code, replies) == (0, ["  <long|1|>"])
     for sentence in (
         "there is no message to reply to",
@@ -148,30 +150,30 @@ def test_errors_are_reported_and_the_chat_continues(workspace: Workspace, talk: 
         assert sentence in messages
 
 
-def test_an_aborted_reply_ends_its_line(workspace: Workspace, talk: Talk) -> None:
+def test_an_aborted_reply_ends_its_line(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    _, replies, messages = talk("break\n/new\nb\n")
+    _, replies, messages = run_chat("break\n/new\nb\n")
     assert replies == ["  <break|1|>", "  <b|1|>"]
     assert "cannot generate text: enough" in messages
 
 
-def test_reduced_precision_is_reported_once(workspace: Workspace, talk: Talk) -> None:
+def test_reduced_precision_is_reported_once(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    assert talk("a\nb\n", "--precision", "int8")[2].count("weights in int8") == 1
-    assert "weights" not in talk("a\nb\n")[2]
+    assert run_chat("a\nb\n", "--precision", "int8")[2].count("weights in int8") == 1
+    assert "weights" not in run_chat("a\nb\n")[2]
 
 
-def test_a_damaged_checkpoint_is_skipped_and_reported_once(workspace: Workspace, talk: Talk) -> None:
+def test_a_damaged_checkpoint_is_skipped_and_reported_once(workspace: Workspace, run_chat: RunChat) -> None:
     run = run_with_checkpoints(workspace, 200, 400)
     (run.checkpoints / "step-00000400" / "model.json").unlink()
-    code, replies, messages = talk("a\nb\n/checkpoint last\nc\n")
+    code, replies, messages = run_chat("a\nb\n/checkpoint last\nc\n")
     assert (code, len(replies)) == (0, 3)
     assert messages.count("skipping step-00000400") == 2  # at the start, and after /checkpoint last
 
 
-def test_prompts_cannot_be_set_in_a_chat(workspace: Workspace, talk: Talk) -> None:
+def test_prompts_cannot_be_set_in_a_chat(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace, 200)
-    messages = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
+    messages = run_chat('/prompts ["a"]\n/set prompts=["a"]\n')[2]
     assert "unknown command /prompts" in messages
     assert "prompts has no effect in a chat" in messages
 
@@ -196,9 +198,9 @@ def test_ctrl_c_ends_a_chat_with_input_from_a_file(workspace: Workspace, tmp_pat
     assert roles(run, 200) == "u a"
 
 
-def test_a_run_without_checkpoints_is_an_error(workspace: Workspace, talk: Talk) -> None:
+def test_a_run_without_checkpoints_is_an_error(workspace: Workspace, run_chat: RunChat) -> None:
     run_with_checkpoints(workspace)
-    code, replies, messages = talk("a\n")
+    code, replies, messages = run_chat("a\n")
     assert (code, replies) == (1, []) and "there is no checkpoint yet" in messages
 
 

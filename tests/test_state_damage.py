@@ -82,8 +82,8 @@ def small_summary() -> Summary:
     return summary
 
 
-def looked_at(summary: Summary, run: Run) -> None:
-    """All that the lists and screens work out of a summary."""
+def show_all(summary: Summary, run: Run) -> None:
+    """All that the lists and screens show of a summary."""
     from core.runs.directory import RunState
 
     snapshot = RunSnapshot(run, RunState.RUNNING, summary, None, 0.0, None)
@@ -107,7 +107,7 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
     def read(raw: bytes) -> None:
         path.write_bytes(raw)
         summary = run.summary()
-        looked_at(summary, run)
+        show_all(summary, run)
         _table_row(take_snapshot(run))
         _detail_rows(run)
 
@@ -136,7 +136,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
                 history.absorb([found])
                 for _ in formatter.format(found):
                     pass
-            looked_at(history.summary, run)
+            show_all(history.summary, run)
             run.state(), run.end_event()
 
         every(encode(event), read)
@@ -288,7 +288,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
             history.absorb([event])
             for _ in formatter.format(event):
                 pass
-        looked_at(history.summary, run)
+        show_all(history.summary, run)
     chart = Chart("loss")
     for logarithmic in (False, True):
         chart.logarithmic = logarithmic

@@ -156,9 +156,9 @@ def test_several_columns_that_may_be_the_text_are_listed(tmp_path: Path, name: s
         pq.write_table(pa.table({"title": ["A"], "body": ["B"]}), tmp_path / name)
     else:
         write_file(tmp_path / name, data)
-    with pytest.raises(TextColumnError, match="'title', 'body'") as trouble:
+    with pytest.raises(TextColumnError, match="'title', 'body'") as caught:
         download_texts(tmp_path / name, tmp_path / "out")
-    assert "--set source.column=NAME" in trouble.value.todo and trouble.value.exit_code == 2
+    assert "--set source.column=NAME" in caught.value.todo and caught.value.exit_code == 2
     assert download_texts(tmp_path / name, tmp_path / "out", column="body") == ["B"]
 
 
@@ -231,9 +231,9 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
 
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.jsonl", BROKEN_JSON)
-    with pytest.raises(TooManyInvalidRecordsError, match="more than 2 records") as trouble:
+    with pytest.raises(TooManyInvalidRecordsError, match="more than 2 records") as caught:
         download_texts(path, tmp_path / "out", max_invalid_records=2)
-    assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_invalid_records" in trouble.value.todo
+    assert caught.value.where.startswith("a.jsonl:11: ") and "source.max_invalid_records" in caught.value.todo
     assert len(download_texts(path, tmp_path / "out", max_invalid_records=5)) == 4
 
 

@@ -41,9 +41,9 @@ def test_an_imported_file_that_was_changed_is_not_used(tmp_path: Path, monkeypat
     (entry,) = import_files([R50K], workspace)
     file = imported_directory(workspace) / entry.file
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as trouble:
+    with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as caught:
         return_value(load_encoding("r50k_base", ProgressMeter(None)))
-    assert "llmtui vocab import r50k_base.tiktoken" in trouble.value.todo
+    assert "llmtui vocab import r50k_base.tiktoken" in caught.value.todo
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_an_unknown_file_is_refused_with_what_was_expected(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     workspace = Workspace().prepare()
-    with pytest.raises(UnknownVocabularyError) as trouble:
+    with pytest.raises(UnknownVocabularyError) as caught:
         import_files([tmp_path / name], workspace)
-    assert sentence in trouble.value.what
+    assert sentence in caught.value.what
     assert not imported_directory(workspace).exists()
 
 
 @needs_files
 def test_the_encoder_alone_is_not_enough() -> None:
-    with pytest.raises(UnknownVocabularyError, match="alone") as trouble:
+    with pytest.raises(UnknownVocabularyError, match="alone") as caught:
         import_files([ENCODER], Workspace().prepare())
-    assert "vocab.bpe" in trouble.value.todo
+    assert "vocab.bpe" in caught.value.todo

@@ -123,9 +123,9 @@ def test_the_parts_of_a_sampled_document_stay_together(tmp_path: Path, monkeypat
 
 def test_one_document_is_no_sample(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 5000)
-    with pytest.raises(SubsetError, match="none of its 1 document ") as trouble:
+    with pytest.raises(SubsetError, match="none of its 1 document ") as caught:
         run_stage(tmp_path / "out", downloading(tmp_path / "a.txt", take="sample", max_bytes=100))
-    assert "source.take=first" in trouble.value.todo
+    assert "source.take=first" in caught.value.todo
 
 
 @pytest.mark.parametrize(

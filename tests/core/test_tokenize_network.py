@@ -58,9 +58,9 @@ def test_without_a_network_it_is_said_how_to_get_gpt2(
     clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offline(tmp_path, monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(VocabularyUnavailableError) as trouble:
+    with pytest.raises(VocabularyUnavailableError) as caught:
         run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
-    assert "TIKTOKEN_CACHE_DIR" in trouble.value.todo and "tokenize.vocabulary=bpe" in trouble.value.todo
+    assert "TIKTOKEN_CACHE_DIR" in caught.value.todo and "tokenize.vocabulary=bpe" in caught.value.todo
 
 
 def test_a_network_that_never_answers_is_given_up(

@@ -187,9 +187,9 @@ def test_a_damaged_vocabulary_is_named(own: Vocabulary, tmp_path: Path, change: 
     path = tmp_path / "vocabulary.json"
     own.save(path)
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | change))
-    with pytest.raises(VocabularyError) as trouble:
+    with pytest.raises(VocabularyError) as caught:
         Vocabulary.load(path)
-    assert trouble.value.where == str(path)
+    assert caught.value.where == str(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", None])

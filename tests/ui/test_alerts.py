@@ -36,7 +36,7 @@ def snapshot(workspace: Workspace, name: str, state: RunState, progress: float =
     return take_snapshot(run)._replace(state=state)
 
 
-class Said:
+class RecordedAlerts:
     """What `Alerts` has written, and shown."""
 
     def __init__(self, **settings: Any) -> None:
@@ -65,7 +65,7 @@ def test_the_title_says_how_far_a_run_is_and_how_the_last_one_ended(workspace: W
 
 def test_an_alert_comes_once_when_a_run_ends_by_itself(workspace: Workspace) -> None:
     running = snapshot(workspace, "books", RunState.RUNNING)
-    recorded = Said()
+    recorded = RecordedAlerts()
     failed = running._replace(state=RunState.FAILED, failure=Failure(what="no \x1b]0;room\x07; none"))
     assert recorded.after(failed) == ""  # at the start it is old
     assert recorded.after(running) == "\x1b[22;2t\x1b]2;● 57 % books\x07"
@@ -77,7 +77,7 @@ def test_an_alert_comes_once_when_a_run_ends_by_itself(workspace: Workspace) -> 
 
 def test_no_alert_for_a_run_that_the_user_stopped_and_no_notice_on_its_own_screen(workspace: Workspace) -> None:
     running = snapshot(workspace, "books", RunState.RUNNING)
-    recorded = Said()
+    recorded = RecordedAlerts()
     recorded.after(running)
     assert recorded.after(running._replace(state=RunState.STOPPED)) == "\x1b]2;■ books stopped\x07"
     recorded.after(running)
@@ -92,7 +92,7 @@ def test_trials_of_a_study_end_without_alerts(workspace: Workspace) -> None:
     file = snapshot(workspace, "trial", RunState.RUNNING).run.file
     trial = Run.create(workspace, file.recipe, study=StudyTrial(id="study", number=1, values={}))
     running = take_snapshot(trial)._replace(state=RunState.RUNNING)
-    recorded = Said(terminal_title=False)
+    recorded = RecordedAlerts(terminal_title=False)
     recorded.after(running)
     assert recorded.after(running._replace(state=RunState.DONE)) == "" and not recorded.notices
 
@@ -100,7 +100,7 @@ def test_trials_of_a_study_end_without_alerts(workspace: Workspace) -> None:
 def test_an_alert_comes_when_a_study_ends_or_needs_attention_by_itself(workspace: Workspace) -> None:
     done = take_study_snapshot(make_study(workspace, trials=2).path)
     running = done._replace(state="running")
-    recorded = Said(terminal_title=False)
+    recorded = RecordedAlerts(terminal_title=False)
 
     def after(study: StudySnapshot, shown_id: str = "") -> list[tuple[str, str]]:
         recorded.written.clear()
@@ -150,7 +150,7 @@ def test_each_of_them_can_be_switched_off(workspace: Workspace, monkeypatch: pyt
         ({"desktop_notices": False, "terminal_title": False}, "\x07"),
         ({"bell": False, "terminal_title": False, "desktop_notices": False}, ""),
     ):
-        recorded = Said(**settings)
+        recorded = RecordedAlerts(**settings)
         recorded.after(running)
         assert recorded.after(done) == expected
 
