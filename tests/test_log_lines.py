@@ -57,6 +57,7 @@ def test_readings_and_progress_have_units() -> None:
     for progress, words in (
         (Progress(done=9, total=132_700.5, unit="tokens", of="evaluation"), "9 of 132,700 tokens of the evaluation"),
         (Progress(done=2, total=None, unit="samples"), "2 samples"),
+        (Progress(done=0, total=None, unit="bytes", of="checkpoint"), "a checkpoint begins"),
     ):
         assert journal_lines([encode(progress)])[0].text.endswith(f"progress  {words}")
 

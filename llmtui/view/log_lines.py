@@ -72,6 +72,8 @@ def _fields(event: Event) -> tuple[str, str]:
     if isinstance(event, HardwareReading):
         return _KINDS[HardwareReading], _reading(event)
     if isinstance(event, Progress):
+        if event.of in ("sample", "checkpoint"):
+            return _KINDS[Progress], f"a {event.of} begins"
         total = "" if event.total is None else f" of {_figure(event.total)}"
         return _KINDS[Progress], f"{_figure(event.done)}{total} {event.unit}{event.of and f' of the {event.of}'}"
     values = msgspec.to_builtins(event)
