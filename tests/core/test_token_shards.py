@@ -214,7 +214,7 @@ def test_parts_with_another_fingerprint_are_ignored(clean: Artifact, tmp_path: P
         return_value(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
     events: list[Event] = []
     run_stage(place, tokenizing(clean), events=events)
-    assert note_texts(events) == []
+    assert not [note for note in note_texts(events) if "in parts" in note]
 
 
 def recipe(corpus: Path) -> Recipe:
