@@ -44,7 +44,7 @@ class SampleRows(ListPane[NumberedSample]):
         prompt = cut(" ".join(shown(sample.prompt, 200, lines=True).split()), cells // 3)
         text = " ".join(shown(sample.text, 500, lines=True).split())
         gap = " " * (sample.prompt[-1:].isspace() or sample.text[:1].isspace())
-        return clip([(step, "accent"), (prompt, "dim"), (gap + text, "")], cells)
+        return clip([(step, ""), (prompt, "dim"), (gap + text, "")], cells)
 
 
 class SampleList(Dialog[None]):
