@@ -54,7 +54,7 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
         assert [curve.role for curve in chart.curves].count("dim") == 2, "those that failed"
         assert chart.curves[-1].name == f"trial {best.number}" and chart.curves[-1].glyph == "★"
         await pilot.press("w")
-        await showing(pilot, "Known from 8 results on; there are 6.")
+        await showing(pilot, "It is estimated from 8 results on; there are 6.")
         await pilot.press("w")
         await showing(pilot, "best so far", f"★ trial {best.number}; better")
         await pilot.press("w", "z")
