@@ -106,11 +106,11 @@ class Terminal:
                 self.read(0.1)
         return self._process.wait(max(0.1, deadline - time.perf_counter()))
 
-    def wait_for_exit(self, seconds: float = 20.0) -> int:
+    def wait_for_exit(self, seconds: float = 300.0) -> int:
         """The program's exit code, whatever it writes or cannot write any more. Raises subprocess.TimeoutExpired."""
         return self._process.wait(seconds)
 
-    def wait_until_stopped(self, seconds: float = 20.0) -> None:
+    def wait_until_stopped(self, seconds: float = 300.0) -> None:
         """Wait until the program is stopped as by SIGSTOP. Raises TimeoutError."""
         deadline = time.perf_counter() + seconds
         while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:

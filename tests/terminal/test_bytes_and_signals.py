@@ -105,7 +105,7 @@ def test_a_signal_ends_the_workbench_and_restores_the_terminal(terminal: Termina
 def test_closing_the_terminal_ends_the_workbench(terminal: Terminal) -> None:
     to_the_prompt(terminal)
     terminal.hang_up()
-    assert terminal.wait_for_exit(20) == 128 + signal.SIGHUP
+    assert terminal.wait_for_exit() == 128 + signal.SIGHUP
 
 
 def test_sighup_ends_the_workbench(terminal: Terminal) -> None:

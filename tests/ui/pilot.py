@@ -42,6 +42,16 @@ class CountingDriver(HeadlessDriver):
         pass
 
 
+async def bytes_sent(pilot: Pilot[Any], quiet: float) -> int:
+    """Bytes since `CountingDriver.sent` was set to 0: some, and no more for `quiet` seconds."""
+    await until(pilot, lambda: CountingDriver.sent)
+    sent = 0
+    while sent != CountingDriver.sent:
+        sent = CountingDriver.sent
+        await pilot.pause(quiet)
+    return sent
+
+
 def screen_text(app: App[Any]) -> str:
     """What is on the screen, line by line."""
     height = app.size.height

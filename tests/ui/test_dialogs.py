@@ -65,11 +65,9 @@ async def test_the_highlighted_choice_of_a_picker_stays_visible(workspace: Works
         options = app.screen.query_one(OptionList)
         for _ in range(options.option_count - 1):
             await pilot.press("down")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: screen_text(app).count(f"Theme {app.theme_names[-1]}") == 1)
         assert options.highlighted == options.option_count - 1
         assert app.screen.query_one(".dialog").region.contains_region(options.region)
-        shown = [row for row in screen_text(app).splitlines() if f"Theme {app.theme_names[-1]}" in row]
-        assert len(shown) == 1
 
 
 async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> None:

@@ -30,7 +30,7 @@ from tests.ui.fake_runs import (
     training_events,
     write_launch,
 )
-from tests.ui.pilot import CountingDriver, screen_text, until
+from tests.ui.pilot import CountingDriver, bytes_sent, screen_text, until
 from tests.waiting import PATIENCE, wait_for
 
 BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
@@ -60,8 +60,7 @@ async def test_steady_training_writes_few_bytes_and_no_change_writes_none(
                 CountingDriver.sent = 0
                 worker.write_events(*training_events(step, step + 1, 4000))
                 await until(pilot, lambda step=step: f"step {step + 1:,}" in screen_text(app))
-                await pilot.pause(0.15)
-                updates.append(CountingDriver.sent)
+                updates.append(await bytes_sent(pilot, 0.15))
             CountingDriver.sent = 0
             await pilot.pause(0.6)
             assert CountingDriver.sent <= 200, "nothing changed"

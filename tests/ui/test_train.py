@@ -47,17 +47,17 @@ async def test_the_chart_shows_the_selected_run_also_after_runs_without_a_curve(
             await until(
                 pilot, lambda: app.session.watcher.history is not None and app.session.watcher.history.caught_up
             )
-            await pilot.pause(0.3)
 
         await turn_to(short, "short")
+        await until(pilot, lambda: "step 30" in screen_text(app) and braille(app))
+        await pilot.pause(0.3)
         of_short = braille(app)
         await turn_to(long, "long")
-        of_long = braille(app)
-        assert of_short and of_long and of_short != of_long
+        await until(pilot, lambda: braille(app) not in ([], of_short))
         await turn_to(empty, "empty")
-        assert not braille(app) and "stages" in screen_text(app)
+        await until(pilot, lambda: not braille(app) and "stages" in screen_text(app))
         await turn_to(short, "short")
-        assert braille(app) == of_short
+        await until(pilot, lambda: braille(app) == of_short)
 
 
 @pytest.mark.heavy
