@@ -155,7 +155,7 @@ def test_no_text_of_others_controls_the_terminal(workspace: Workspace, tmp_path:
             press("2", view.key)
             attacked.update({view.name} if "␛" in display() else ())
         press("6", "S")
-        shows("study bard")
+        shows("study  bard")
         terminal.settle()
         attacked.update({"study"} if "␛" in display() else ())
         press("w", "R", "\x1b", "c", "\x1b", "\x1b", "\x1b")

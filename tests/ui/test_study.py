@@ -46,7 +46,7 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("6", "S")
-        text = await showing(pilot, "study bard", "✓ done", f"trial {best.number}", "8 of 8 trials", "batch_size")
+        text = await showing(pilot, "study  bard", "✓ done", f"trial {best.number}", "8 of 8 trials", "batch_size")
         assert "6 done  2 failed" in text and f"★{best.bits_per_byte:.3f}" in text
         table, chart = app.screen.query_one(TrialsTable), app.screen.query_one(Chart)
         assert [row.key for row in table.items][:1] == [str(best.number)], "the best one first"
@@ -122,7 +122,7 @@ async def test_every_view_is_whole_at_every_size(workspace: Workspace, monkeypat
         await pilot.press("6", "S")
         for size in ((60, 16), (80, 24), (120, 40), (200, 60), (40, 10)):
             await pilot.resize_terminal(*size)
-            await showing(pilot, "study bard")
+            await showing(pilot, "study  bard")
             seen = ""
             for _ in range(6):
                 app.screen.query_one(Notice).display = False  # it lies over the panes
@@ -257,7 +257,7 @@ async def test_a_running_trial_sends_few_bytes_at_each_tick(
             await pilot.press("6", "S")
             for size, budget in BUDGETS.items():
                 await pilot.resize_terminal(*size)
-                await showing(pilot, "study bard", "1 training")
+                await showing(pilot, "study  bard", "1 training")
                 await pilot.pause(1.0)
                 updates = []
                 for _ in range(4):
