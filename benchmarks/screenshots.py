@@ -91,7 +91,6 @@ SPECIAL: dict[str, Press] = {
     "train": keys("3", "v"),
     "chat": keys(*_CHAT),
     "compare": keys("1", "home", "down", "m", "home", "m", "down", ("6", "differences")),
-    "logs": keys("7", "o"),
     "documents": keys("2", ("d", "document 1 of")),
     "cleaning": keys("2", ("l", "removed"), ("down", "changed by")),
     "batch": keys("2", ("b", "row 1 of"), ("space", "under step")),
