@@ -210,7 +210,7 @@ def header_parts(snapshot: StudySnapshot, rows: Sequence[TrialRow], runs: Mappin
     glyph, role = _STATES[snapshot.state]
     best = best_trial([row.trial for row in rows])
     parts: list[Line] = [
-        [("study ", "title"), (shown(snapshot.name, 64), "title")],
+        [("study  ", "title"), (shown(snapshot.name, 64), "title")],
         [(f"{glyph} {snapshot.state}", role)],
     ]
     if best is not None and best.bits_per_byte is not None:

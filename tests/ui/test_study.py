@@ -226,7 +226,7 @@ async def test_trials_do_not_drown_home_and_a_study_starts_from_there(
         app.screen.query_one(TextEditor).text = "train.lr = [0.001, 0.002]"
         await pilot.press("ctrl+r")
         await until(pilot, lambda: isinstance(app.screen, StudyScreen))
-        await showing(pilot, "study plain", "0 of 6 trials")
+        await showing(pilot, "study  plain", "0 of 6 trials")
         assert [(study.file.trials, study.file.parallel) for study in started] == [(6, 2)]
         await pilot.press("1", "n")
         await until(pilot, lambda: isinstance(app.screen, NewRun) and app.screen.result.resolved.recipe is not None)
