@@ -48,7 +48,7 @@ def test_plan_has_tokens_and_time_at_the_speed_of_earlier_runs(
     made(workspace, [AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, float32"), shape, trained], "fast")
     assert command_line(recipe) == 0
     text = capsys.readouterr().out
-    assert "time        about 3m20s, at the 64.4B FLOP/s of fast on 2 cores, float32\n" in text
+    assert "time        about 3m20s, at the 64.4 GFLOP/s of fast on 2 cores, float32\n" in text
     assert command_line(["plan", "--preset", "demo", "--set", "train.minutes=1"]) == 0
     assert "time        about 1m00s, at" in capsys.readouterr().out, "not to the end of the step that goes past it"
 

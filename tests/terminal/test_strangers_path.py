@@ -117,7 +117,7 @@ def test_from_an_empty_directory_through_the_first_day(workspace: Workspace, cor
         terminal.wait_for("● first")
         terminal.send("\r")
         until(terminal, lambda: steps(terminal) > stopped_at, "the run of the day before")
-        press(terminal, "2", "Data")
+        press(terminal, "2", "c corpora")
     assert load_ui_state(workspace.state).theme == "paper"
 
 
