@@ -33,7 +33,7 @@ import msgspec
 
 from tests import leftovers
 
-STARTING = frozenset({"core.runs.supervisor", "core.tune.controller", "torch.distributed.run"})
+STARTING = frozenset({"core.runs.supervisor", "core.tune.run_study", "torch.distributed.run"})
 """Modules that start others of MODULES."""
 
 MODULES = STARTING | {
