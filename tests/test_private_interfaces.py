@@ -50,7 +50,10 @@ DERIVED = {
     "textual._xterm_parser.XTermParser": {
         "_sequence_to_key_events": "Alt-Enter and unknown sequences are typed into the input as text",
     },
-    "textual.app.App": {"_handle_exception": "an error shows a traceback instead of one line and a log"},
+    "textual.app.App": {
+        "_handle_exception": "an error shows a traceback instead of one line and a log",
+        "_shutdown": "a worker that asks for a screen while a test ends fails that test",
+    },
     "urllib3.connection.HTTPConnection": {
         "_new_conn": "private addresses are connected to: `core/download/ssrf.py` checks none",
         "_dns_host": "a name is looked up again after its address was checked, and may mean another one",

@@ -178,6 +178,11 @@ class Workbench(OrderedKeys):
     async def on_unmount(self) -> None:
         await self.session.close()
 
+    async def _shutdown(self) -> None:
+        """Cancel the workers before the screens are removed, as `CancelsWorkers` does for those of a screen."""
+        self.workers.cancel_all()
+        await super()._shutdown()
+
     def _output_waiting(self) -> bool:
         return output_waiting(self._driver)
 

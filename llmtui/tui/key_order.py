@@ -59,6 +59,8 @@ class OrderedKeys(App[None]):
         """Called when only the first `MAX_PASTED` of so many characters are pasted."""
 
     async def _handle_first(self) -> None:
+        if not self.screen_stack:  # the application ends
+            return
         number, screen = self._number, self.screen
         target = self.focused or screen
         await super().on_event(self._typed[0])
@@ -70,6 +72,8 @@ class OrderedKeys(App[None]):
     def on_key_handled(self, message: KeyHandled) -> None:
         """Textual moves the focus by a message to the application; a screen that the key opened does when it starts."""
         message.stop()
+        if not self.screen_stack:  # the application ends
+            return
         if self.screen is message.screen or not self.screen.post_message(KeyHandled(message.number, self.screen)):
             self.call_later(self._end, message.number)
 

@@ -40,6 +40,25 @@ async def test_workers_of_a_screen_end_with_the_application(
     assert worker.is_cancelled
 
 
+async def test_workers_of_the_application_end_before_its_screens(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Workbench(workspace)
+    removed = asyncio.Event()
+    monkeypatch.setattr(HeaderBar, "on_unmount", lambda _: removed.set(), raising=False)
+
+    async def work() -> None:
+        await removed.wait()
+        while app.screen_stack:
+            await asyncio.sleep(0)
+        assert app.screen
+
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: bool(app.screen.query(HeaderBar)))
+        worker = app.run_worker(work(), exit_on_error=True)
+    assert worker.is_cancelled
+
+
 async def test_workers_of_a_dialog_end_when_it_is_closed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     app = Workbench(workspace)
     async with app.run_test() as pilot:

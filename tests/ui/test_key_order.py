@@ -7,7 +7,9 @@ from textual.widgets import Input
 
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.key_order import KeyHandled
 from llmtui.tui.screens.picker import Picker
+from llmtui.tui.widgets.bars import HeaderBar
 from llmtui.tui.widgets.prompt import PromptInput
 from tests.ui.fake_runs import finished_run
 from tests.ui.pilot import screen_text, until
@@ -36,3 +38,14 @@ async def test_a_word_typed_at_once_goes_to_the_field_that_its_first_key_opens(w
         app.post_message(events.Paste("word\n" * 20_000))
         await until(pilot, lambda: len(app.screen.query_one(PromptInput).text) == len("hello") + 50_000)
         assert "The first 50,000 of 100,000 characters are pasted." in screen_text(app)
+
+
+async def test_keys_that_are_handled_while_the_application_ends_are_dropped(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: bool(app.screen.query(HeaderBar)))
+        screen = app.screen
+    assert not app.screen_stack
+    app.on_key_handled(KeyHandled(0, screen))
+    app._typed.append(events.Key("d", "d"))
+    await app._handle_first()
