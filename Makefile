@@ -23,7 +23,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # the quick tests, which start no processes, for use between edits
 check: .venv/installed-test static
-	$(PYTEST) -n $(CORES) --quick
+	$(PYTEST) -n $(shell expr $(CORES) \* 3 / 2) --quick
 
 test: .venv/installed-test static
 	$(PYTEST) -n $(shell expr $(CORES) \* 5 / 2)

@@ -86,6 +86,7 @@ def test_character_models_have_the_sizes_of_nanogpt() -> None:
     assert count(small, 65) == 804_096
 
 
+@pytest.mark.heavy
 def test_forward_flops_equal_nanogpts_notebook() -> None:
     counter = FlopCounterMode(display=False)
     with counter:

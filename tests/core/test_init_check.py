@@ -35,6 +35,7 @@ def test_a_pickle_is_refused_with_instructions(tmp_path: Path, workspace: Worksp
     assert "save_pretrained" in error
 
 
+@pytest.mark.heavy
 def test_every_field_that_differs_is_named_with_both_values(tmp_path: Path, workspace: Workspace) -> None:
     save_gpt2(tmp_path, vocab_size=300, **SMALL)
     error = load_error(tmp_path, workspace, n_layer=3, block_size=16, bias=False, norm="rms")

@@ -87,6 +87,7 @@ async def test_every_size_shows_the_selected_part_and_what_it_does(workspace: Wo
         assert "1,442,432 parameters" in screen_text(app)
 
 
+@pytest.mark.heavy
 async def test_arrows_change_a_field_and_what_changed_is_marked(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

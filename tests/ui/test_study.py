@@ -34,6 +34,8 @@ from tests.ui.pilot import CountingDriver, screen_text, until
 from tests.ui.test_screens import assert_whole, showing
 from tests.ui.test_terminal import BUDGETS
 
+pytestmark = pytest.mark.heavy
+
 
 async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -109,7 +111,6 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
     assert load_ui_state(workspace.state).study_reversed is False
 
 
-@pytest.mark.heavy
 async def test_every_view_is_whole_at_every_size(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     async def without_optuna(*_: object, **__: object) -> AsyncIterator[FieldImportance]:
         raise OptunaMissingError("Optuna is not installed", todo='pip install "llmtui[tune]"')
@@ -237,7 +238,6 @@ async def test_trials_do_not_drown_home_and_a_study_starts_from_there(
     assert len(started) == 1
 
 
-@pytest.mark.heavy
 async def test_a_running_trial_sends_few_bytes_at_each_tick(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
