@@ -274,10 +274,11 @@ class ProgressLines(RunPane):
         share = run_text.share(summary)
         alive = snapshot.state.is_active
         failed = snapshot.state is RunState.FAILED
+        works = snapshot.state is RunState.RUNNING and not snapshot.stall
         strip = stage_strip(summary, alive, failed=failed) if width >= 70 else []
         left: Line = joined(
             [
-                [(_remaining(summary) if snapshot.state is RunState.RUNNING else self._outcome(snapshot), "")],
+                [(_remaining(summary) if works else self._outcome(snapshot), "")],
                 [(self._next_checkpoint(summary), "dim")] if alive else [],
             ],
             width - sum(len(text) for text, _ in strip) - 2,
@@ -289,7 +290,7 @@ class ProgressLines(RunPane):
         meter: Line = [("no progress reported yet", "dim")] if snapshot.state is RunState.RUNNING else bar(0.0, width)
         if share is not None:
             figure = run_text.percent(share)
-            if height == 1 and snapshot.state is RunState.RUNNING:
+            if height == 1 and works:
                 figure = "  ".join(part for part in (figure, run_text.remaining(summary)) if part)
             filled = bar(share, width - max(9, len(figure) + 1), "good" if snapshot.state is RunState.DONE else "bar")
             meter = spread(filled, [(figure, "")], width)
