@@ -123,7 +123,7 @@ class Session:
     @property
     def _period(self) -> float:
         """Seconds between two updates."""
-        return 1 / (self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0))
+        return 1 / (self.settings.refresh_hz or 2.0)
 
     async def change_setting(self, name: str, value: Any) -> None:
         """Give a setting its value, here and in config.toml; None: its default. Raises SettingNotChanged."""

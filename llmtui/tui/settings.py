@@ -28,7 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "auto"
     refresh_hz: Annotated[
         Annotated[float, Meta(ge=0.1, le=10)] | None,
-        Meta(description="Updates per second; by default 2, over SSH 1."),
+        Meta(description="Updates per second; by default 2."),
     ] = None
     ascii: Annotated[
         Literal["auto", "on", "off"],
