@@ -25,7 +25,7 @@ OTHER_NAMES = {
     "train.warmup": ("warmup_ratio", "warmup_steps", "warmup_iters"),
     "train.steps": ("max_steps", "max_iters"),
     "train.batch_size": ("per_device_train_batch_size",),
-    "model.n_layer": ("n_layers", "num_layers", "num_hidden_layers", "depth"),
+    "model.n_layer": ("n_layers", "num_layers", "num_hidden_layers"),
     "model.n_head": ("n_heads", "num_heads", "num_attention_heads"),
     "model.n_embd": ("d_model", "hidden_size", "embed_dim", "width"),
     "model.block_size": ("seq_len", "max_seq_len", "context_length", "max_position_embeddings"),

@@ -116,9 +116,8 @@ class RunMirror:
 
     def set_processes(self, processes: RunProcesses) -> None:
         """Hold the locks that the processes of the run hold on the host, and keep its state there."""
-        write_remote_state(
-            self.run.path, _plausible(processes.state)
-        )  # first: a run that waits is queued, not starting
+        # first: a run that waits is queued, not starting
+        write_remote_state(self.run.path, _plausible(processes.state))
         for name, alive in (("supervisor.lock", processes.supervisor), ("writer.lock", processes.worker)):
             if alive and name not in self._locks:
                 lock = Lock.acquire(self.run.path / name)

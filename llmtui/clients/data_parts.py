@@ -117,13 +117,13 @@ def _run(job: PartsJob, numbers: Sequence[int], status: PartsStatus, log: IO[byt
     for number in numbers:
         _log(job, number).unlink(missing_ok=True)
     log.truncate(0)
-    seen, looked = _Published(job, status, numbers), 0.0
+    published, polled_at = _Published(job, status, numbers), 0.0
     with contextlib.closing(run_parts(job, numbers, log)) as steps:
         for _ in steps:
-            if time.monotonic() >= looked + PROGRESS_EVERY:
-                yield from seen.look()
-                looked = time.monotonic()
-    yield from seen.look()
+            if time.monotonic() >= polled_at + PROGRESS_EVERY:
+                yield from published.poll()
+                polled_at = time.monotonic()
+    yield from published.poll()
 
 
 class _Published:
@@ -135,7 +135,7 @@ class _Published:
         self._complete = set(self._paths) - set(numbers)
         self._sizes: dict[int, int] = {}
 
-    def look(self) -> Iterator[AnyEvent]:
+    def poll(self) -> Iterator[AnyEvent]:
         """A Note for each part that has become complete, and Progress; nothing for part 0."""
         for number, path in self._paths.items():
             if number in self._complete and number in self._sizes:

@@ -22,14 +22,15 @@ from core.sample.protocol import (
     AnyTask,
     Cancel,
     Finished,
-    InspectModel,
+    ReadBatch,
     Refused,
+    TokenizeText,
     decode_reply,
     encode,
 )
 from core.storage.workspace import Workspace
 from llmtui.clients.child_job import open_log
-from llmtui.clients.remote_inference import MAX_REPLY_BYTES, RemoteInferenceError, RemoteProcess, address
+from llmtui.clients.remote_inference import MAX_REPLY_BYTES, RemoteInferenceError, RemoteProcess, location
 from llmtui.clients.reply_checks import is_consistent
 
 LOG_NAME = "inference.log"
@@ -95,7 +96,11 @@ class InferenceClient:
         Raises InferenceError, InferenceProcessError, SlowConsumerError, PromptEncodingError; RemoteInferenceError,
         HostNameError for a checkpoint on a host.
         """
-        host, request = await asyncio.to_thread(address, structs.replace(request, id=next(self._ids)))
+        request = structs.replace(request, id=next(self._ids))
+        host = ""
+        if not isinstance(request, TokenizeText | ReadBatch):
+            host, there = await location(Path(request.checkpoint))
+            request = structs.replace(request, checkpoint=there) if host else request
         try:
             line = encode(request)
         except UnicodeEncodeError:
@@ -105,15 +110,15 @@ class InferenceClient:
         while True:
             known = self._processes.get(host)
             process = await self._running_process(host)
-            heard = False
+            received_any = False
             try:
                 async with aclosing(process.stream(request.id, line)) as replies:
                     async for reply in replies:
-                        heard = True
+                        received_any = True
                         yield reply
                 return
             except RemoteInferenceError:
-                if heard or process is not known:
+                if received_any or process is not known:
                     raise
 
     async def start(self, checkpoint: Path | None = None) -> None:
@@ -122,9 +127,7 @@ class InferenceClient:
         An error is not reported here, but by the first request, which tries again.
         """
         with contextlib.suppress(LlmtuiError):
-            host = ""
-            if checkpoint is not None:
-                host = (await asyncio.to_thread(address, InspectModel(id=0, checkpoint=str(checkpoint)))).host
+            host = (await location(checkpoint)).host if checkpoint is not None else ""
             await self._running_process(host)
 
     async def _running_process(self, host: str) -> _InferenceProcess:

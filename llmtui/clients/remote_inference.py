@@ -11,15 +11,12 @@ import contextlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from msgspec import structs
-
 from core import __version__
 from core.errors import LlmtuiError
 from core.remote.hosts import MirroredHost
 from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
 from core.runs.remote_state import REMOTE_CHECKPOINTS
-from core.sample.protocol import AnyTask, TokenizeText
 from core.storage.workspace import Workspace
 from core.targets.ssh import NOT_FOUND, SSH_FAILED, failure_on_host
 
@@ -40,11 +37,12 @@ class RemoteInferenceError(LlmtuiError):
     doing = "generate text on the host"
 
 
-class AddressedRequest(NamedTuple):
+class Location(NamedTuple):
+    """Where the inference process of a checkpoint finds it."""
+
     host: str
-    """Whose inference process answers; empty: this machine's."""
-    request: AnyTask
-    """With the checkpoint's path there."""
+    """On which that process runs; empty: this machine."""
+    path: str
 
 
 def is_remote(checkpoint: Path) -> bool:
@@ -52,20 +50,17 @@ def is_remote(checkpoint: Path) -> bool:
     return REMOTE_CHECKPOINTS in (checkpoint.name, checkpoint.parent.name)
 
 
-def address(request: AnyTask) -> AddressedRequest:
-    """Where `request` goes, by the path of its checkpoint. Raises RemoteInferenceError if the mirror was deleted."""
-    checkpoint = Path(getattr(request, "checkpoint", ""))
+async def location(checkpoint: Path) -> Location:
+    """Where `checkpoint`, or a directory of checkpoints, is. Raises RemoteInferenceError if the mirror was deleted."""
     if not is_remote(checkpoint):
-        return AddressedRequest("", request)
+        return Location("", str(checkpoint))
     directory = checkpoint if checkpoint.name == REMOTE_CHECKPOINTS else checkpoint.parent
     try:
-        run = Run.open(directory.parent)
+        run = await asyncio.to_thread(Run.open, directory.parent)
     except InvalidRunError as error:
         raise RemoteInferenceError(f"the mirror of the run is gone: {error.what}", where=error.where) from None
     # relative to the directory of runs there, in which the process works
-    there = Path(run.id, "checkpoints", *checkpoint.relative_to(directory).parts)
-    assert not isinstance(request, TokenizeText)
-    return AddressedRequest(run.host, structs.replace(request, checkpoint=str(there)))
+    return Location(run.host, str(Path(run.id, "checkpoints", *checkpoint.relative_to(directory).parts)))
 
 
 class RemoteProcess:
@@ -90,11 +85,11 @@ class RemoteProcess:
                         return self._refusal(line.removeprefix(GREETING).strip()[:40].decode(errors="replace"))
                     if not line:
                         return None  # it has ended
-                return self.error("the host does not answer as llmtui does", todo=self._see)
-        return self.error(f"{self.host.name} has not answered for {GREETING_SECONDS:.0f} s", todo=self._see)
+                return self.error("the host does not answer as llmtui does", todo=self._what_to_check)
+        return self.error(f"{self.host.name} has not answered for {GREETING_SECONDS:.0f} s", todo=self._what_to_check)
 
     @property
-    def _see(self) -> str:
+    def _what_to_check(self) -> str:
         return f"see what this prints: {self.host.shell_command('hosts infer')}"
 
     def _refusal(self, version: str) -> LlmtuiError | None:
@@ -124,8 +119,8 @@ class RemoteProcess:
             return self.error(what, todo=f"install this version there, or {COPY_HERE}")
         last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "")
         how = f"code {code}" if code >= 0 else f"signal {-code}"
-        said = f" ({last[:200]})" if last else ""
-        return self.error(f"the inference process on {name} ended with {how}{said}")
+        message = f" ({last[:200]})" if last else ""
+        return self.error(f"the inference process on {name} ended with {how}{message}")
 
     def error(self, what: str, *, todo: str = "try again, it starts anew") -> LlmtuiError:
         """An error of this process."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.runs.series import Series
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view import units
 from llmtui.view.axes import scientific, tick_label
 from llmtui.view.history import History
 from llmtui.view.loss_unit import LossUnit
+from llmtui.view.step_axis import Positions
 
 
 class CurveEntry(NamedTuple):
@@ -29,6 +31,20 @@ class CurveEntry(NamedTuple):
     """Gives a value of the series in the unit of the chart."""
     approximate: Callable[[History], bool] = lambda _: False
     """Whether that is an approximation."""
+
+    def curve(self, history: History, positions: Positions, smoothing: float) -> Curve:
+        """The curve of a run. positions: its steps on the x axis. smoothing: what the user chose."""
+        return Curve(
+            self.name,
+            self.series(history),
+            self.role,
+            smoothing if self.smoothing is None else self.smoothing,
+            self.marks,
+            self.convert(history),
+            history.unit,
+            positions,
+            approximate=self.approximate(history),
+        )
 
 
 class ChartEntry(NamedTuple):

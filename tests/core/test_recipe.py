@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.recipe.checks import RecipeError
+from core.recipe.checks import OTHER_NAMES, RecipeError, suggestion
 from core.recipe.fields import fields, from_tables
 from core.recipe.file import load, presets, to_toml
 from core.recipe.schema import Model, Recipe
@@ -179,3 +179,11 @@ def test_every_activation_of_the_schema_is_in_the_table_with_its_widths() -> Non
         assert activation(torch.ones(2, expanded)).shape == (2, activated)
     with pytest.raises(ValueError, match="unknown activation 'tanh', expected one of gelu"):
         MLP(Model(activation="tanh"))  # type: ignore[arg-type]
+
+
+def test_names_of_other_programs_stand_for_fields_and_are_none_of_ours() -> None:
+    known = {field.key: field.name for field in fields()}
+    assert set(OTHER_NAMES) <= set(known)
+    assert not {name for names in OTHER_NAMES.values() for name in names} & set(known.values())
+    assert suggestion("train.depth") == "did you mean 'model.depth'?"
+    assert suggestion("model.d_model") == "did you mean 'model.n_embd'?"

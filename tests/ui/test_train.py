@@ -11,8 +11,9 @@ from textual.app import App
 from core.events import AttemptEnded, AttemptStarted, Gpu, Note, Progress, StageStarted
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.widgets.event_log import EventLog
 from llmtui.tui.widgets.hardware import HardwarePane
-from llmtui.tui.widgets.panels import EventLog, figure_in
+from llmtui.tui.widgets.panels import figure_in
 from llmtui.view.history import History
 from tests.ui.fake_runs import (
     SECONDS_PER_STEP,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -55,14 +56,18 @@ def checkpoint_path(run: Run, name: str) -> Path:
 
 def inference_checkpoint(run: Run, name: str, *, verify: bool = True) -> Artifact:
     """`load_checkpoint`, but of the mirror of a run also one on its host, of which only the facts are here."""
-    found = inference_checkpoints(run) if run.host else []
-    if name.isdecimal():
-        chosen = next((known for known in found if step_of(known.path) == int(name)), None)
-    else:
-        chosen = (best_checkpoint(found) if name == "best" else None) or next(reversed(found), None)
-    if chosen is not None and is_remote(chosen.path) and (name.isdecimal() or name in ("best", "last")):
-        return chosen
-    return load_checkpoint(run, name, verify=verify)
+    chosen = _known_checkpoint(inference_checkpoints(run), name) if run.host else None
+    return chosen if chosen and is_remote(chosen.path) else load_checkpoint(run, name, verify=verify)
+
+
+def _known_checkpoint(checkpoints: Sequence[Artifact], name: str) -> Artifact | None:
+    """That of `checkpoints`, the oldest first, which `name` means; None if there is none."""
+    newest = checkpoints[-1] if checkpoints else None
+    if name == "best":
+        return best_checkpoint(checkpoints) or newest
+    if name == "last":
+        return newest
+    return next((known for known in checkpoints if name == str(step_of(known.path))), None)
 
 
 def print_if_training(run: Run) -> None:

@@ -108,27 +108,24 @@ class ChartedScreen(ArrangedScreen):
     def _curves(self, entry: ChartEntry, history: History, number: int | None = None) -> list[Curve]:
         """The curves of a chart. number: of another run, see `other_histories`; None for the run shown."""
         positions = history.positions(self._x_kind)
-        own, glyph = number is None, str(number) if number else ANCESTOR
-        return [
-            Curve(
-                curve.name if own else history.run.name,
-                history.finest(curve.series(history)),
-                curve.role if own else f"run-{number}" if number else "dim",
-                self._smoothing if curve.smoothing is None else curve.smoothing,
-                curve.marks and (curve.marks if own else glyph),
-                curve.convert(history),
-                history.unit,
-                positions,
-                raw=own,
-                approximate=curve.approximate(history),
-                glyph="" if own else glyph,
-                quantity="" if own else curve.name,
-                in_legend=own or not curve.marks,
-                history=history,
-                newest=curve.series(history).last,
-            )
-            for curve in entry.curves
-        ]
+        found = []
+        for entry_curve in entry.curves:
+            series = entry_curve.series(history)
+            curve = entry_curve.curve(history, positions, self._smoothing)
+            curve = curve._replace(series=history.finest(series), history=history, newest=series.last)
+            if number is not None:
+                glyph = str(number) if number else ANCESTOR
+                curve = curve._replace(
+                    name=history.run.name,
+                    role=f"run-{number}" if number else "dim",
+                    marks=curve.marks and glyph,
+                    raw=False,
+                    glyph=glyph,
+                    quantity=curve.name,
+                    in_legend=not curve.marks,
+                )
+            found.append(curve)
+        return found
 
     def _end_of(self, history: History) -> int:
         """The last step of all runs shown."""

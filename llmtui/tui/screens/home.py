@@ -81,9 +81,8 @@ class Home(AnnotatedScreen):
         return self.query_one(RunsList).highlighted
 
     def is_available(self, action: str) -> bool:
-        if action.startswith("home."):
-            return bool(self.session.watcher.snapshots) and super().is_available(action)
-        return super().is_available(action)
+        has_runs = bool(self.session.watcher.snapshots)
+        return (has_runs or not action.startswith("home.")) and super().is_available(action)
 
     def on_screen_resume(self) -> None:
         runs, selected = self.query_one(RunsList), self.session.selected

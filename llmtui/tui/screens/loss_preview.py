@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from llmtui.tui.chart_table import LOSS
 from llmtui.tui.widgets.chart import Chart
-from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.step_axis import XKind
@@ -31,18 +30,5 @@ class LossPreview(Chart, can_focus=False):
         elif history is not None:
             self.positions, self.last_step = history.positions(XKind.STEP), history.curves.loss.end
             self.unit, self.format = history.unit, history.unit.text
-            self.curves = [
-                Curve(
-                    curve.name,
-                    curve.series(history),
-                    curve.role,
-                    smoothing if curve.smoothing is None else curve.smoothing,
-                    curve.marks,
-                    curve.convert(history),
-                    history.unit,
-                    self.positions,
-                    approximate=curve.approximate(history),
-                )
-                for curve in LOSS.curves
-            ]
+            self.curves = [curve.curve(history, self.positions, smoothing) for curve in LOSS.curves]
         self.update()

@@ -16,9 +16,9 @@ from llmtui.tui.screens.train_actions import TrainActions
 from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import FooterBar
 from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.event_log import EventLog
 from llmtui.tui.widgets.hardware import HardwarePane
 from llmtui.tui.widgets.panels import (
-    EventLog,
     LastSample,
     ProgressLines,
     RunDetails,
